@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 
-from attrs import define, frozen
+from attrs import define
 
 from sllm_actors.gateway.routing.flow import Flow
 
@@ -35,9 +35,9 @@ class Account:
         return self.attained + self.expected
 
 
-@frozen(eq=False)
+@define(eq=False)  # one is made for each request that waits: a frozen class costs thrice as much
 class Use:
-    """A slot that a request has, as its flow's account has it.
+    """A slot that a request has, as its flow's account has it. It does not change.
 
     Attributes:
         account: The flow's account.
@@ -86,6 +86,10 @@ class Attained:
 
     def join(self, flow: Flow, now: float) -> Account:
         """Count a request that waits."""
+        account = self._accounts.get(flow.name)
+        if account is not None and account.waiting and (account.flow is flow or account.flow == flow):
+            account.waiting += 1  # nothing else changes, as mostly
+            return account
         account = self._open(flow, now)
         if not account.waiting:
             self.waiting_share += flow.share
@@ -96,11 +100,11 @@ class Attained:
 
     def leave(self, account: Account, now: float) -> None:
         """Count no longer a request that waited."""
-        self._tick(now)
         account.waiting -= 1
         if not account.waiting:
+            self._tick(now)
             self.waiting_share -= account.flow.share
-        self._rest(account)
+            self._rest(account)
 
     def begin(self, flow: Flow, expected: float, now: float) -> Use:
         """Charge a flow for a request that gets a slot.
@@ -110,7 +114,12 @@ class Attained:
             expected: The seconds that it is expected to take.
             now: The time.
         """
-        account = self._open(flow, now)
+        account = self._accounts.get(flow.name)
+        if account is not None and account.waiting and (account.flow is flow or account.flow == flow):
+            if len(self._accounts) > 1:
+                self._tick(now)
+        else:
+            account = self._open(flow, now)
         use = Use(account, self._clock, expected / flow.share)
         account.under_way += 1
         account.expected += use.expected
@@ -131,19 +140,22 @@ class Attained:
         Returns:
             The account that was charged, or None if the flow does not compete.
         """
-        self._tick(now)
         account = self._accounts.get(flow.name)
         if account is None:
             return None
-        if self._is_idle(account):
+        if len(self._accounts) > 1:
+            self._tick(now)
+        if not account.waiting and not account.under_way:
             self._recall(account)
-        began = 0.0
+        began = account.since
         if use is not None and use.account is account:
-            began = use.began
+            if use.began > began:
+                began = use.began
             account.under_way -= 1
             account.expected = account.expected - use.expected if account.under_way else 0.0
-        account.attained += (self._clock - max(began, account.since)) / flow.share
-        self._rest(account)
+        account.attained += (self._clock - began) / flow.share
+        if not account.waiting:
+            self._rest(account)
         return account
 
     def _open(self, flow: Flow, now: float) -> Account:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
-from typing import Final, TypeAlias
+from operator import attrgetter
+from typing import TypeAlias
 
 from attrs import define, field
 from sortedcontainers import SortedDict
@@ -12,30 +13,25 @@ from sortedcontainers import SortedDict
 from sllm_actors.gateway.routing.flow import Flow
 
 from .attained import Account, Attained, Use
-from .hold import Choice, Hold
+from .hold import ANYWHERE, Choice, Hold
 from .place import Place
 
 Turn: TypeAlias = tuple[float, int]
 """A flow's score, and the number of its oldest request: the flow with the lowest goes first."""
-
-ANYWHERE: Final[Choice] = (frozenset(), None)
 
 
 @define(eq=False)
 class _Backlog:
     """The requests of one flow and one choice of replicas, and where they stand among those of others."""
 
+    account: Account
     turn: Turn
     holds: SortedDict = field(factory=SortedDict)  # of number -> Hold
 
     @property
     def oldest(self) -> Hold:
-        hold: Hold = self.holds.peekitem(0)[1]
+        hold: Hold = self.holds[self.turn[1]]
         return hold
-
-
-_Entry: TypeAlias = tuple[float, int, _Backlog]
-"""A turn, and whose it is. No two turns are equal."""
 
 
 class FairQueue:
@@ -74,17 +70,23 @@ class FairQueue:
         self.waiting = 0
         self._attained = Attained(now)
         self._backlogs: dict[str, dict[Choice, _Backlog]] = {}  # by flow
-        self._orders: dict[Choice, list[_Entry]] = {}  # sorted; keys are few enough for a plain list
+        # By turn, of which no two are equal; keys are few enough for a plain list.
+        self._orders: dict[Choice, list[_Backlog]] = {}
 
     def join(self, hold: Hold, now: float) -> None:
         """Add a request; its number is higher than those of all before."""
         flow, choice = hold.asked.flow, hold.choice
         account = self._attained.join(flow, now)
-        backlogs = self._backlogs.setdefault(flow.name, {})
+        backlogs = self._backlogs.get(flow.name)
+        if backlogs is None:
+            self._compete()
+            backlogs = self._backlogs[flow.name] = {}
         backlog = backlogs.get(choice)
         if backlog is None:
-            backlog = backlogs[choice] = _Backlog((account.score, hold.number))
-            insort(self._orders.setdefault(choice, []), (*backlog.turn, backlog))
+            # A flow has one score, which may be an old one while no other waits.
+            score = next((each.turn[0] for each in backlogs.values()), account.score)
+            backlog = backlogs[choice] = _Backlog(account, (score, hold.number))
+            insort(self._orders.setdefault(choice, []), backlog, key=_turn)
         backlog.holds[hold.number] = hold
         self.waiting += 1
 
@@ -101,8 +103,8 @@ class FairQueue:
             if not backlogs:
                 del self._backlogs[flow.name]
         elif backlog.turn[1] == hold.number:
-            _move(order, backlog, (backlog.turn[0], backlog.oldest.number))
-        self._attained.leave(self._attained[flow], now)
+            _move(order, backlog, (backlog.turn[0], backlog.holds.peekitem(0)[0]))
+        self._attained.leave(backlog.account, now)
         self.waiting -= 1
 
     def begin(self, flow: Flow, expected: float, now: float) -> Use:
@@ -114,7 +116,8 @@ class FairQueue:
             now: The time.
         """
         use = self._attained.begin(flow, expected, now)
-        self._reorder(use.account)
+        if len(self._backlogs) > 1:
+            self._reorder(use.account)
         return use
 
     def end(self, flow: Flow, use: Use | None, now: float) -> None:
@@ -126,14 +129,14 @@ class FairQueue:
             now: The time.
         """
         account = self._attained.end(flow, use, now)
-        if account is not None:
+        if account is not None and len(self._backlogs) > 1:
             self._reorder(account)
 
     def first(self, places: Sequence[Place]) -> Hold | None:
         """Return the request that goes first of those that may use at least one of these replicas."""
         found: _Backlog | None = None
         for choice, order in self._orders.items():
-            backlog = order[0][2]
+            backlog = order[0]
             if found is not None and backlog.turn > found.turn:
                 continue
             if choice == ANYWHERE or any(backlog.oldest.asked.allows(place.id) for place in places):
@@ -161,7 +164,13 @@ class FairQueue:
     def choices(self) -> Iterator[tuple[Choice, Iterator[Hold]]]:
         """Yield each choice of replicas with the requests that have it."""
         for choice, order in self._orders.items():
-            yield choice, (hold for *_, backlog in order for hold in backlog.holds.values())
+            yield choice, (hold for backlog in order for hold in backlog.holds.values())
+
+    def _compete(self) -> None:
+        """Give the only flow that waits the score that it has by now: where one waits, none is looked at."""
+        if len(self._backlogs) == 1:
+            (backlogs,) = self._backlogs.values()
+            self._reorder(next(iter(backlogs.values())).account)
 
     def _reorder(self, account: Account) -> None:
         """Note that a flow's score has changed."""
@@ -171,15 +180,18 @@ class FairQueue:
             _move(self._orders[choice], backlog, (account.score, backlog.turn[1]))
 
 
-def _place(order: list[_Entry], turn: Turn) -> int:
+_turn = attrgetter("turn")
+
+
+def _place(order: list[_Backlog], turn: Turn) -> int:
     """Return how many go before a turn."""
-    return bisect_left(order, turn, key=lambda entry: entry[:2])
+    return bisect_left(order, turn, key=_turn)
 
 
-def _move(order: list[_Entry], backlog: _Backlog, turn: Turn) -> None:
+def _move(order: list[_Backlog], backlog: _Backlog, turn: Turn) -> None:
     if len(order) == 1:
-        order[0] = (*turn, backlog)
+        backlog.turn = turn
     else:
         del order[_place(order, backlog.turn)]
-        insort(order, (*turn, backlog))
-    backlog.turn = turn
+        backlog.turn = turn
+        insort(order, backlog, key=_turn)

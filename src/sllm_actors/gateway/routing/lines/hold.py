@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from attrs import define, field
 
@@ -14,6 +14,8 @@ from sllm_actors.gateway.routing.route import Upstream
 
 Choice: TypeAlias = tuple[frozenset[ReplicaId], ReplicaId | None]
 """Where a request may go: to none of these; and to this one only, unless it is None."""
+
+ANYWHERE: Final[Choice] = (frozenset(), None)
 
 
 class HoldState(Enum):
@@ -41,6 +43,7 @@ class Hold:
         error: What it is refused with when its time is over; None: an error that says so.
         state: Where it is in its life.
         due: When it is to be looked at next; kept by the balancer.
+        choice: Where it may go.
         end: While DECIDED: the replica that it goes to, or the error that it is refused with.
     """
 
@@ -54,8 +57,11 @@ class Hold:
     state: HoldState = field(default=HoldState.WAITING, init=False)
     due: float = field(default=0.0, init=False)
     end: Upstream | ApiError | None = field(default=None, init=False)
+    choice: Choice = field(init=False)
 
-    @property
-    def choice(self) -> Choice:
-        """Where it may go."""
-        return self.asked.tried, self.asked.holder
+    def __attrs_post_init__(self) -> None:
+        asked = self.asked
+        if asked.stored is None and not asked.tried:
+            self.choice = ANYWHERE
+        else:
+            self.choice = (asked.tried, asked.holder)
