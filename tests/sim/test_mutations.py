@@ -17,7 +17,13 @@ pytestmark = [
 SEEDS = range(1, 201)
 AT_A_TIME = 6
 
-FOUND_BY = {"control_is_lost": 5, "control_is_repeated": 41}
+FOUND_BY = {
+    "control_is_lost": 17,
+    "control_is_repeated": 41,
+    "down_is_lost_with_its_lane": 87,
+    "down_overtakes": 4,
+    "mailboxes_are_larger": 2,
+}
 """The seed that found a bug which few find: it is tried first. It is only a guess, which saves time."""
 
 
