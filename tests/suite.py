@@ -238,8 +238,6 @@ def main() -> int:
     install: list[str | Path] = [BIN / "sllm", "engines", "install", "vllm", "--cpu", "--data-dir", ENGINES]
     vllm = Step("vLLM is installed for its tests, beside the steps above", install)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    # A shell lets what it puts into the background ignore ^C, and tests of ^C would inherit that.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     with TemporaryDirectory(prefix="sllm-") as folder:
         folder = os.environ.setdefault(CONTAINERS, folder)
         build: list[str | Path] = [PYTHON, "-m", "tests.containers.store", folder]
