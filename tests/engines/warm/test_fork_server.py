@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -322,6 +323,30 @@ anyio.run(main)
     while alive(server):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_message_that_comes_while_it_imports_waits(folder: Path, modules: Path) -> None:
+    (modules / "waits.py").write_text(
+        f"import pathlib, time\nfolder = pathlib.Path({str(folder)!r})\n(folder / 'begun').touch()\n"
+        "while not (folder / 'told').exists():\n    time.sleep(0.01)\n"
+    )
+    link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    held, lifeline = socket.socketpair()
+    with link, theirs, held, lifeline:
+        fds = (theirs.fileno(), lifeline.fileno())
+        argv = [sys.executable, str(fork_client.PROGRAM), *map(str, fds)]
+        with child(argv, env={"PYTHONPATH": str(modules)}, pass_fds=fds) as server:
+            theirs.close()
+            link.send(b'{"modules": ["waits"], "learned": []}')
+            while not (folder / "begun").exists():
+                assert server.poll() is None
+                time.sleep(0.01)
+            link.send(b'{"learn": []}')
+            (folder / "told").touch()
+            said: list[str] = []
+            while "learned" not in said:
+                said.append(json.loads(link.recv(1000))["event"])
+            assert said[-2:] == ["ready", "learned"]
 
 
 @pytest.mark.parametrize(

@@ -197,9 +197,10 @@ async def open_fork_server(
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
     env = dict(spec.env) | {MARKER: BLANK} | ({"LD_PRELOAD": preload} if preload else {})
-    with ours:
-        with theirs:
-            process = await _start(spec.python, theirs, env, log_file)
+    held, lifeline = socket.socketpair()
+    with ours, held:
+        with theirs, lifeline:
+            process = await _start(spec.python, (theirs.fileno(), lifeline.fileno()), env, log_file)
         try:
             server = ForkServer(process, ours, imported)
             first, *more = _portions([*spec.expected, *learned]) or [[]]
@@ -215,7 +216,9 @@ async def open_fork_server(
                 await process.aclose()
 
 
-async def _start(python: str, link: socket.socket, env: Mapping[str, str], log_file: Path) -> Process:
+async def _start(
+    python: str, descriptors: tuple[int, int], env: Mapping[str, str], log_file: Path
+) -> Process:
     def open_log() -> int:
         return os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
 
@@ -224,14 +227,14 @@ async def _start(python: str, link: socket.socket, env: Mapping[str, str], log_f
         try:
             with anyio.CancelScope(shield=True):  # cancelled in its midst, a start would leave it behind
                 process = await anyio.open_process(
-                    [python, str(PROGRAM), str(link.fileno())],
+                    [python, str(PROGRAM), *map(str, descriptors)],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
                     env=env,
                     cwd="/",
                     start_new_session=True,
-                    pass_fds=(link.fileno(),),
+                    pass_fds=descriptors,
                 )
         finally:
             os.close(output)

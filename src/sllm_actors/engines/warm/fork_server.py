@@ -1,7 +1,8 @@
 """The fork server: a process that has imported an engine's modules; engines are forked from it.
 
-Run by path as ``python fork_server.py LINK``, under the interpreter of the engines, with one end of a unix
-socket pair (``SOCK_SEQPACKET``: a message is a message, and may carry descriptors). It imports nothing of
+Run by path as ``python fork_server.py LINK LIFELINE``, under the interpreter of the engines. ``LINK`` is one
+end of a unix socket pair (``SOCK_SEQPACKET``: a message is a message, and may carry descriptors);
+``LIFELINE`` is one end of another pair, whose other end the worker alone holds. It imports nothing of
 sllm_actors but ``leash.py`` (which loads a few files beside it) and ``forked_engine.py``, by path.
 
 The worker sends JSON messages. The first is ``{"modules": […], "learned": […]}``: modules to import; one of
@@ -15,7 +16,7 @@ runs, a GPU is open), after which the server ends.
 
 What is forked is the leash of one engine, in a session of its own; the leash then forks the engine into
 another session. Otherwise it is a leash like one that was exec'd. So the end of the server touches no engine,
-and the end of the worker (end of file on ``LINK``) ends the server.
+and the end of the worker (end of file on ``LIFELINE``) ends the server, even while it imports.
 
 A server with no modules at all is a *leash server*: the leashes that it forks start their engines as
 programs.
@@ -99,26 +100,28 @@ class Server:
     """The loop of the fork server: read the worker's messages, import, fork, reap.
 
     Args:
-        link: This process's end of the socket pair.
+        link: This process's end of the socket pair for messages.
+        lifeline: This process's end of the one that the worker holds as long as it lives.
     """
 
-    def __init__(self, link: socket.socket) -> None:
+    def __init__(self, link: socket.socket, lifeline: socket.socket) -> None:
         self._link = link
+        self._lifeline = lifeline
         self._leash = load_part("ownership", "leash.py")
         self._name = self._leash.procfs.name_process
         self._engine = load_part("warm", "forked_engine.py")
-        self._leash.close_others(link.fileno())
+        self._leash.close_others(link.fileno(), lifeline.fileno())
         self._marker = Marker()
         self._ours: frozenset[int] = frozenset()
         self._leashes_only = False
 
     def run(self) -> int:
         """Import, then serve until the worker has gone; return the exit status."""
+        die_with(self._lifeline)
         setup = self._hear()[0]
         if setup is None:
             return 0
         self._leashes_only = not setup["modules"]
-        die_with(self._link, at_once=True)
         gc.disable()  # imports make no garbage to speak of: looking for it takes a fifth of their time
         progress = ImportProgress(lambda modules: self._say(event="importing", modules=modules))
         sys.meta_path.insert(0, progress)
@@ -143,7 +146,6 @@ class Server:
     def _ready(self, names: Iterable[str], event: str) -> bool:
         """Import those of these modules that can be, and prepare for forks; False if none are possible."""
         gc.disable()
-        die_with(self._link, at_once=True)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # an import may run programs, and wait for them
         for name in names:
             with contextlib.suppress(Exception), warnings.catch_warnings():
@@ -162,10 +164,9 @@ class Server:
         gc.enable()
         gc.collect()
         gc.freeze()
-        self._ours = open_descriptors() - {self._link.fileno()}
+        self._ours = open_descriptors() - {self._link.fileno(), self._lifeline.fileno()}
         signal.signal(signal.SIGCHLD, lambda *_: reap())
         reap()
-        die_with(self._link, at_once=False)
         self._say(event=event, modules=len(sys.modules))
         return True
 
@@ -188,6 +189,7 @@ class Server:
         try:
             os.setsid()
             self._link.close()
+            self._lifeline.close()
             start = self._leash.exec_engine if self._leashes_only else self._start_engine
             code = self._leash.own(control, status, start)
         finally:
@@ -257,8 +259,8 @@ class Server:
 class ImportProgress:
     """An import hook that finds no module, but tells the worker every ``TELL`` seconds how many there are.
 
-    It sends at most ``MOST_TOLD`` messages, for a worker that reads none: a message that had to wait for room
-    on the link would end this process by SIGIO, see ``die_with``.
+    It sends at most ``MOST_TOLD`` messages, for a worker that reads none: the imports would stand still while
+    a message had to wait for room on the link.
 
     Args:
         say: Sends a count of modules to the worker.
@@ -316,22 +318,23 @@ def reap() -> None:
             pass
 
 
-def die_with(link: socket.socket, *, at_once: bool) -> None:
-    """Switch on or off that the kernel ends this process by SIGIO when the worker closes the link.
+def die_with(lifeline: socket.socket) -> None:
+    """Have the kernel end this process by SIGIO when the worker closes its end of the lifeline.
 
-    It is on while modules are imported, when this process does not read the link and would not notice. SIGIO
-    comes for a message too, so it must be off before the worker may send the next one.
+    While modules are imported, this process does not read the link and would not notice that it was closed.
+    SIGIO must not be asked for on the link: it comes for each message, now and then after that was read.
     """
-    flags = fcntl.fcntl(link, fcntl.F_GETFL)
-    fcntl.fcntl(link, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(link, fcntl.F_SETFL, flags | os.O_ASYNC if at_once else flags & ~os.O_ASYNC)
+    flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
 
 
 def main() -> None:
-    """Run the fork server on the descriptor that the command line names."""
-    link = socket.socket(fileno=int(sys.argv[1]))
+    """Run the fork server on the descriptors that the command line names."""
+    link, lifeline = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
     link.set_inheritable(False)
-    sys.exit(Server(link).run())
+    lifeline.set_inheritable(False)
+    sys.exit(Server(link, lifeline).run())
 
 
 if __name__ == "__main__":
