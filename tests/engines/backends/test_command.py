@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -152,20 +153,31 @@ async def test_an_engine_that_loses_its_port_to_another_program_is_ended_and_sta
     serve = fake_engine_argv("--port", "$PORT")
     patient = altered(allowing, health=HealthPolicy(interval=0.1, misses=1000))
     keep = f'"$$@" & echo $$! > {folder}/child.new; mv {folder}/child.new {folder}/child; sleep 3600'
-    async with TestSystem() as system:
+    async with TestSystem() as system, anyio.create_task_group() as group:
         _, probe = await start(system, order(["/bin/sh", "-c", keep, "engine", *serve]), patient)
         ready = await report_of(probe, ReplicaState.READY)
-        port = ready.address.removeprefix("loopback:")
+        port = int(ready.address.removeprefix("loopback:"))
         os.kill(int((folder / "child").read_text()), signal.SIGKILL)
-        stranger = fake_engine_argv("--port", port)
-        async with await anyio.open_process(stranger, stdout=None, stderr=None) as process:
-            try:
-                ended = await report_of(probe, ReplicaState.STARTING, lambda report: report.reason != "")
-                assert ended.reason.startswith(f"another program listens on port {port}: ")
-                again = await report_of(probe, ReplicaState.READY)
-                assert again.address not in ("", ready.address)
-            finally:
-                process.kill()
+        group.start_soon(seem_well, port)
+        ended = await report_of(probe, ReplicaState.STARTING, lambda report: report.reason != "")
+        assert ended.reason.startswith(f"another program listens on port {port}: ")
+        again = await report_of(probe, ReplicaState.READY)
+        assert again.address not in ("", ready.address)
+        group.cancel_scope.cancel()
+
+
+async def seem_well(port: int) -> None:
+    """Answer on a port as an engine that is well does, as soon as nobody else has the port."""
+
+    async def answer(stream: SocketStream) -> None:
+        await stream.receive()
+        await stream.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+
+    while True:
+        with suppress(OSError):
+            async with await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port) as listener:
+                await listener.serve(own_connection(answer))
+        await anyio.sleep(0.01)
 
 
 @pytest.mark.anyio
