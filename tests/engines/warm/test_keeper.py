@@ -70,6 +70,11 @@ class Keeping:
         assert server is not None
         return server
 
+    async def successor(self, gone: ForkServer) -> ForkServer:
+        """Wait until there is one in the place of another."""
+        await until(lambda: self.servers._entries["tiny"].server not in (gone, None))
+        return await self.server()
+
     async def until_state(self, state: ForkServerState) -> None:
         await until(lambda: self.report.state is state)
 
@@ -218,8 +223,7 @@ async def test_a_library_that_has_to_be_preloaded_makes_it_begin_anew(folder: Pa
         async with EngineProcess(plan, forker=await kept.servers.find(plan)) as engine:
             await facts_of(folder)
             await teach(plan, "LD_PRELOAD=/no/such/library.so")
-            await until(lambda: not alive(first.pid))
-            await kept.server()
+            await kept.successor(first)
             assert alive(engine.pid)
     assert (await kept.learned()).preload == "/no/such/library.so"
 
@@ -231,8 +235,7 @@ async def test_a_lesson_that_makes_it_unfit_is_not_given_again(folder: Path, mod
         async with EngineProcess(plan, forker=await kept.servers.find(plan)):
             await facts_of(folder)
             await teach(plan, "starts_a_thread")
-            await until(lambda: not alive(first.pid))
-            await kept.server()
+            await kept.successor(first)
         learned = await kept.learned()
         assert "threads run in it" in learned.unfit
         assert learned.modules == ()
